@@ -1,0 +1,1 @@
+"""A FastAPI app that answers as httpbin does, endpoint by endpoint, without Flask."""
