@@ -1,0 +1,55 @@
+"""Prometheus metrics. Labels are endpoints' identities, never paths, so their number is bounded."""
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.plan import Placement
+from gateway.traffic import LATENCY_BOUNDS, STATUS_CLASSES, Traffic
+
+ENDPOINT_LABELS = ("endpoint", "upstream")
+
+
+class GatewayMetrics(Collector):
+    """One scrape's numbers."""
+
+    def __init__(self, traffic: Traffic, plan_version: int, degraded: bool, stages: dict[str, Placement]) -> None:
+        self._traffic = traffic
+        self._plan_version = plan_version
+        self._degraded = degraded
+        self._stages = stages
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily("gateway_requests", "Requests answered.", labels=[*ENDPOINT_LABELS, "status"])
+        broken = CounterMetricFamily("gateway_broken_requests", "Requests without an answer.", labels=ENDPOINT_LABELS)
+        seconds = HistogramMetricFamily(
+            "gateway_request_seconds", "Time until the answer began.", labels=ENDPOINT_LABELS
+        )
+        for endpoint, side, series in self._traffic.items():
+            labels = (endpoint, side.value)
+            for status, number in zip(STATUS_CLASSES, series.statuses, strict=True):
+                if number:
+                    requests.add_metric((*labels, status), number)
+            broken.add_metric(labels, series.broken)
+            bounds = (*map(str, LATENCY_BOUNDS), "+Inf")
+            buckets = list(zip(bounds, accumulate(series.latencies), strict=True))
+            seconds.add_metric(labels, buckets=buckets, sum_value=series.seconds)
+        stage = GaugeMetricFamily("gateway_endpoint_stage", "1 for the stage in force.", labels=("endpoint", "stage"))
+        percent = GaugeMetricFamily("gateway_canary_percent", "Share of callers.", labels=("endpoint",))
+        for name, placement in self._stages.items():
+            stage.add_metric((name, placement.stage.value), 1)
+            if placement.percent is not None:
+                percent.add_metric((name,), placement.percent)
+        yield from (requests, broken, seconds, stage, percent)
+        yield GaugeMetricFamily("gateway_plan_version", "The plan in force.", value=self._plan_version)
+        yield GaugeMetricFamily("gateway_store_up", "0 while the plan's store is away.", value=not self._degraded)
+
+
+def render(metrics: GatewayMetrics) -> bytes:
+    """In Prometheus' text format, version 0.0.4."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(metrics)
+    return generate_latest(registry)
