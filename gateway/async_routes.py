@@ -43,6 +43,11 @@ class AsyncRoute:
     mounts: tuple[Mount, ...] = ()
     annotated: Mapping[str, str] = field(default_factory=dict)
     """Kinds that the handler's signature gives to parameters which the path leaves open."""
+    path: str = field(init=False)
+    """The template as text, which FastAPI asks for on every request."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", str(self.template))
 
     def select(self, path_params: dict[str, Any]) -> "Selection":
         return Selection(self, path_params, self.mounts)
@@ -117,7 +122,7 @@ class SelectedRoute(BaseRoute):
     def path(self) -> str:
         """The template of the route that was matched last: what tracing reads off the route which said it matches."""
         selection = _matched.get()
-        return "" if selection is None else str(selection.route.template)
+        return "" if selection is None else selection.route.path
 
     path_format = path
 

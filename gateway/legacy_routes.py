@@ -87,9 +87,10 @@ class FlaskRoutes:
         self.prefix = prefix
         self.map: Map = app.url_map
         self._adapters: dict[tuple[str, str | None], MapAdapter | None] = {}
-        self._only_adapter = None if self._depends_on_host() else self.map.bind("localhost")
+        self._only_adapter = None if self.depends_on_host else self.map.bind("localhost")
 
-    def _depends_on_host(self) -> bool:
+    @functools.cached_property
+    def depends_on_host(self) -> bool:
         app = self.app
         return bool(
             self.map.host_matching
@@ -239,6 +240,11 @@ class LegacyRoutes:
         while isinstance(node, Dispatcher):
             node, path = node.find(path)
         return isinstance(node, Opaque)
+
+    @property
+    def depends_on_host(self) -> bool:
+        """Whether the same path may mean another rule, or none, for another Host header."""
+        return any(node.depends_on_host for node in _leaves(self.node) if isinstance(node, FlaskRoutes))
 
     def opaque_apps(self) -> list[str]:
         """Names of the apps that show no routes."""

@@ -1,13 +1,14 @@
 """Paths that both sides would answer though they belong to different endpoints: who would take what from whom."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Literal
 
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map
+from werkzeug.routing import AnyConverter, BaseConverter, Map, RequestRedirect, Rule
+from werkzeug.routing.converters import NumberConverter
 
 from gateway.async_map import async_rule
 from gateway.async_routes import ANY_METHOD
@@ -26,6 +27,9 @@ SAMPLES = (
     "0f8fad5b-d9cb-469f-a165-70867728950e",
     *("x" * length for length in range(1, 41)),
 )
+SAMPLE_OF_KIND = {"int": "7", "float": "7.5", "uuid": "0f8fad5b-d9cb-469f-a165-70867728950e"}
+# Starlette's convertors that take no slash; of an app's own one cannot tell.
+ISOLATING_KINDS = {"str", *SAMPLE_OF_KIND}
 MAX_SAMPLES = 200
 
 
@@ -83,7 +87,7 @@ def _overlaps_of(
             continue
         for path in islice(_common_paths(endpoint.route.template, rule), MAX_SAMPLES):
             outcome, matched, _ = legacy.match(method, path, "http", rule.sample_host)
-            redirect = outcome is Outcome.REDIRECT
+            redirect = outcome is Outcome.REDIRECT and _redirects(rule, method, path)
             if (matched is rule.rule or redirect) and _async_wins(endpoint, rule, method, path):
                 yield Overlap(endpoint, rule, path, redirect, owner)
                 break
@@ -96,24 +100,36 @@ def _common_method(endpoint: Endpoint, rule: LegacyRule) -> str | None:
     return endpoint.method if methods is None or endpoint.method in methods else None
 
 
+def _redirects(rule: LegacyRule, method: str, path: str) -> bool:
+    """Whether it is for this rule that the legacy side redirects from the path."""
+    if rule.redirects or any(other.defaults for other in rule.rule.map.iter_rules(rule.rule.endpoint)):
+        return True
+    try:
+        _make_map(rule).bind("localhost").match(path, method)
+    except RequestRedirect:
+        return True
+    except HTTPException:
+        return False
+    return False
+
+
 def _async_wins(endpoint: Endpoint, rule: LegacyRule, method: str, path: str) -> bool:
     """Whether Werkzeug, were both rules in one map, would prefer the async side's. A tie counts as yes."""
     assert endpoint.route is not None
-    options = {
-        **rule.rule.get_empty_kwargs(),
-        "endpoint": "legacy",
-        "host": None,
-        "subdomain": None,
-        "redirect_to": None,
-    }
-    theirs = type(rule.rule)(rule.prefix + rule.rule.rule, **options)
     ours = async_rule(endpoint.route, "async", methods=[method])
-    both = Map([ours, theirs], converters=rule.rule.map.converters, merge_slashes=rule.rule.map.merge_slashes)
     try:
-        winner, _ = both.bind("localhost").match(path, method)
+        winner, _ = _make_map(rule, ours).bind("localhost").match(path, method)
     except HTTPException:
         return False
     return bool(winner == "async")
+
+
+def _make_map(rule: LegacyRule, *before: Rule) -> Map:
+    """A map of a copy of the rule, without its host, and other rules before it."""
+    changed = {"endpoint": "legacy", "host": None, "subdomain": None, "redirect_to": None, "alias": False}
+    copy = type(rule.rule)(rule.prefix + rule.rule.rule, **{**rule.rule.get_empty_kwargs(), **changed})
+    rules = rule.rule.map
+    return Map([*before, copy], converters=rules.converters, merge_slashes=rules.merge_slashes)
 
 
 Segment = tuple[str | Parameter, ...]
@@ -150,24 +166,30 @@ def _align(ours: list[Segment], theirs: list[Segment], rule: LegacyRule) -> Iter
         if not ours and not theirs:
             yield []
         return
-    if _takes_slashes(ours[0], rule) or _takes_slashes(theirs[0], rule):
-        longer, shorter = (ours, theirs) if _takes_slashes(ours[0], rule) else (theirs, ours)
-        for count in range(1, len(shorter) + 1):
-            filled = ["".join(_fill(segment, rule, SAMPLES[0])) for segment in shorter[:count]]
-            rest = (longer[1:], shorter[count:])
-            for tail in _align(*(rest if longer is ours else rest[::-1]), rule):
-                yield [*filled, *tail]
-        return
     for text in _common_texts(ours[0], theirs[0], rule):
         for tail in _align(ours[1:], theirs[1:], rule):
             yield [text, *tail]
+    if _takes_slashes(ours[0], None):
+        yield from _align_all(theirs, rule, lambda count: _align(ours[1:], theirs[count:], rule))
+    elif _takes_slashes(theirs[0], rule):
+        yield from _align_all(ours, None, lambda count: _align(ours[count:], theirs[1:], rule))
 
 
-def _takes_slashes(segment: Segment, rule: LegacyRule) -> bool:
+def _align_all(
+    segments: list[Segment], rule: LegacyRule | None, align_rest: Callable[[int], Iterable[list[str]]]
+) -> Iterator[list[str]]:
+    """Two segments or more beside one parameter of the other side that takes all of them."""
+    for count in range(2, len(segments) + 1):
+        for sample in SAMPLES:
+            texts = ["".join(_fill(segment, rule, sample)) for segment in segments[:count]]
+            yield from ([*texts, *tail] for tail in align_rest(count))
+
+
+def _takes_slashes(segment: Segment, rule: LegacyRule | None) -> bool:
     for part in segment:
         if isinstance(part, Parameter):
-            converter = rule.rule._converters.get(part.name)
-            if part.kind == "path" or (converter is not None and not converter.part_isolating):
+            converter = None if rule is None else rule.rule._converters[part.name]
+            if not (part.kind in ISOLATING_KINDS if converter is None else converter.part_isolating):
                 return True
     return False
 
@@ -180,17 +202,28 @@ def _common_texts(ours: Segment, theirs: Segment, rule: LegacyRule) -> Iterator[
         return
     seen = set()
     for sample in SAMPLES:
-        for segment in (ours, theirs):
-            text = "".join(_fill(segment, rule, sample))
+        for segment, side in ((ours, None), (theirs, rule)):
+            text = "".join(_fill(segment, side, sample))
             if text not in seen:
                 seen.add(text)
                 yield text
 
 
-def _fill(segment: Segment, rule: LegacyRule, sample: str) -> Iterator[str]:
+def _fill(segment: Segment, rule: LegacyRule | None, sample: str) -> Iterator[str]:
+    """A segment of the legacy rule, or (None) of the async side's route, with texts that its parameters may take."""
     for part in segment:
         if not isinstance(part, Parameter):
             yield part
-            continue
-        items = getattr(rule.rule._converters.get(part.name), "items", None)
-        yield min(items) if items else sample
+        elif rule is None:
+            yield SAMPLE_OF_KIND.get(part.kind, sample)
+        else:
+            yield _text_for(rule.rule._converters[part.name], SAMPLE_OF_KIND.get(part.kind, sample))
+
+
+def _text_for(converter: BaseConverter, sample: str) -> str:
+    if isinstance(converter, AnyConverter):
+        return min(converter.items)
+    if isinstance(converter, NumberConverter):
+        bounds = [bound for bound in (converter.min, converter.max) if bound is not None]
+        return converter.to_url(bounds[0] if bounds else float(sample))
+    return sample

@@ -1,7 +1,7 @@
 """The endpoint table: built once from both apps, then asked about every request."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.async_map import AsyncMap
@@ -52,9 +52,27 @@ class EndpointTable:
         for overlap in given_up:
             self._given_up[id(overlap.rule.rule)].add(overlap.endpoint)
         self._redirects_given_up = {overlap.endpoint for overlap in given_up if overlap.redirect}
+        self._fixed = dict(self._match_fixed_paths())
 
     def match(self, method: str, path: str, scheme: str, host: str | None) -> Match:
         """`path` decoded, as ASGI has it; `host` is the Host header."""
+        fixed = self._fixed.get((method, path))
+        return fixed if fixed is not None else self._match(method, path, scheme, host)
+
+    def _match_fixed_paths(self) -> Iterator[tuple[tuple[str, str], Match]]:
+        """Requests whose match is known beforehand: for endpoints without parameters, whatever the host."""
+        if self.legacy is not None and self.legacy.depends_on_host:
+            return
+        for endpoint in self.endpoints.values():
+            if endpoint.template.parameters or endpoint.template.host:
+                continue
+            path = str(endpoint.template)
+            for method in (endpoint.method, "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+                match = self._match(method, path, "http", None)
+                if match.endpoint is endpoint:
+                    yield (method, path), match
+
+    def _match(self, method: str, path: str, scheme: str, host: str | None) -> Match:
         if self.legacy is None:
             return self._match_async(method, path) or _ASYNC
         outcome, rule, values = self.legacy.match(method, path, scheme, host)

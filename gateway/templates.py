@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 # `<converter(arguments):variable>` in a Werkzeug rule, `{variable:convertor}` in a Starlette path.
 _WERKZEUG = re.compile(
@@ -47,14 +47,6 @@ class Template:
     @property
     def kinds(self) -> tuple[tuple[str, str], ...]:
         return tuple((parameter.kind, parameter.arguments) for parameter in self.parameters)
-
-    def with_kinds(self, kinds: dict[str, str]) -> "Template":
-        """The same template with the kinds of some parameters (by name) replaced."""
-        parts = tuple(
-            replace(part, kind=kinds.get(part.name, part.kind)) if isinstance(part, Parameter) else part
-            for part in self.parts
-        )
-        return replace(self, parts=parts)
 
     def __str__(self) -> str:
         """FastAPI's notation, as an endpoint's identity has it: only `path` needs its kind spelt out there."""
