@@ -16,8 +16,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 # A session cookie is the client's text: this bounds what it can make the gateway decompress and parse.
 MAX_SESSION_BYTES = 64 * 1024
-# itsdangerous' TimestampSigner: payload, time (four bytes until 2106), signature (20 bytes or more). A JSON Web Token has
-# three parts, too, but the first of them is the same for everybody.
+# itsdangerous' TimestampSigner: payload, time (four bytes until 2106), signature (20 bytes or more). A JSON Web Token
+# has three parts as well, the first of which is the same for everybody.
 _SIGNED = re.compile(r"(?P<payload>.+)\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}")
 
 

@@ -5,7 +5,6 @@ import importlib
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
-from functools import reduce
 from types import ModuleType
 from typing import Any
 
@@ -64,7 +63,7 @@ def _evaluate(module: ModuleType, expression: str, import_string: str) -> Any:
     try:
         args = [ast.literal_eval(arg) for arg in node.args]
         kwargs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
-    except ValueError:
+    except (ValueError, TypeError):
         raise AppImportError(f"'{import_string}' can pass only literals to the factory: text, numbers, lists") from None
     try:
         inspect.signature(factory).bind(*args, **kwargs)
@@ -81,12 +80,15 @@ def _resolve(module: ModuleType, node: ast.expr | None, import_string: str) -> A
     if not isinstance(node, ast.Name):
         raise AppImportError(f"cannot read '{import_string}': after the colon goes a name or a call, as create_app()")
     names.append(node.id)
-    try:
-        return reduce(getattr, reversed(names), module)
-    except AttributeError as exc:
-        near = get_close_matches(names[-1], dir(module), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise AppImportError(f"'{module.__name__}' has no '{'.'.join(reversed(names))}'{hint}") from exc
+    obj: Any = module
+    for name in reversed(names):
+        try:
+            obj = getattr(obj, name)
+        except AttributeError as exc:
+            near = get_close_matches(name, dir(obj), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise AppImportError(f"'{module.__name__}' has no '{'.'.join(reversed(names))}'{hint}") from exc
+    return obj
 
 
 def _is_factory(obj: Any) -> bool:

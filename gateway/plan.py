@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from gateway.errors import MoveRefusedError
+
+Owner = Literal["legacy", "async"]
+"""A side, as a declaration names it."""
 
 
 class Stage(StrEnum):

@@ -9,8 +9,9 @@ from gateway.async_routes import NO_METHODS, AsyncRoute, install, list_routes
 from gateway.endpoints import Endpoint, EndpointNames, Side
 from gateway.errors import RouteConflictError
 from gateway.legacy_routes import LegacyRoutes, Outcome, find_routes
-from gateway.overlaps import Overlap, Owner, find_overlaps
+from gateway.overlaps import Overlap, find_overlaps
 from gateway.pairing import pair
+from gateway.plan import Owner
 
 
 class Match(NamedTuple):
