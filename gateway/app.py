@@ -15,12 +15,14 @@ from gateway import __version__
 from gateway.bridge import Bridge
 from gateway.control import Control
 from gateway.dispatcher import Dispatcher, take_path
+from gateway.endpoints import Endpoint
 from gateway.errors import RouteConflictError, SettingsError
 from gateway.follower import PlanFollower
 from gateway.lifespan import AppLifespan
 from gateway.request_ids import RequestIds
 from gateway.settings import Settings
 from gateway.sqlite_store import SqliteStore
+from gateway.stock_bridge import StockBridge
 from gateway.store import Store
 from gateway.stores import open_store
 from gateway.table import EndpointTable, build_table
@@ -66,11 +68,9 @@ class Gateway(FastAPI):
         self.store = open_store(settings.store)
         self._copy = SqliteStore(copy_path(settings, self.store))
         self.follower = PlanFollower(self.store, self._copy)
-        self.board = WorkerBoard(runtime_dir, self.traffic, self.follower)
         self._target = target
-        self._bridge = (
-            Bridge(legacy, threads=settings.legacy_threads, queue=settings.legacy_queue) if legacy is not None else None
-        )
+        self._bridge = _bridge(settings, legacy) if legacy is not None else None
+        self.board = WorkerBoard(runtime_dir, self.traffic, self.follower, self._gauges)
         self.dispatcher = Dispatcher(
             self.table,
             legacy=self._bridge,
@@ -79,6 +79,8 @@ class Gateway(FastAPI):
             request_ids=RequestIds(settings.trusted_proxies),
             caller_keys=settings.caller_keys,
             token=settings.token,
+            limits_s=_time_limits(self.table, settings),
+            default_limit_s=settings.legacy_time_limit_s,
         )
         control = Control(settings, self.table, self.follower, self.store, self.traffic, self.board)
         self.include_router(control.router())
@@ -96,6 +98,15 @@ class Gateway(FastAPI):
     def _is_control(self, path: str) -> bool:
         prefix = self.settings.control_prefix
         return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
+
+    def _gauges(self) -> dict[str, float]:
+        if self._bridge is None:
+            return {}
+        return {
+            "gateway_legacy_threads": self.settings.legacy_threads,
+            "gateway_legacy_busy_threads": self._bridge.busy,
+            "gateway_legacy_waiting_requests": self._bridge.waiting,
+        }
 
     @asynccontextmanager
     async def _run(self, app: FastAPI) -> AsyncIterator[None]:
@@ -121,6 +132,26 @@ def copy_path(settings: Settings, store: Store) -> Path:
     """Where this machine copies the plan of this store: another store must not be given its plan."""
     digest = blake2b(store.description.encode(), digest_size=4).hexdigest()
     return settings.state_dir / f"plan-copy-{digest}.db"
+
+
+def _time_limits(table: EndpointTable, settings: Settings) -> dict[Endpoint | None, float]:
+    limits: dict[Endpoint | None, float] = {}
+    for name, limit_s in settings.time_limits.items():
+        for endpoint in table.names.find(name):
+            limits.setdefault(endpoint, limit_s)
+    return limits
+
+
+def _bridge(settings: Settings, app: Callable[..., Any]) -> Bridge | StockBridge:
+    if settings.bridge == "a2wsgi":
+        return StockBridge(app, threads=settings.legacy_threads, queue=settings.legacy_queue)
+    return Bridge(
+        app,
+        threads=settings.legacy_threads,
+        queue=settings.legacy_queue,
+        multiprocess=settings.workers > 1,
+        server_software=settings.server_software,
+    )
 
 
 async def _unknown_control_path(scope: Scope, receive: Receive, send: Send) -> None:

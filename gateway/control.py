@@ -216,7 +216,8 @@ class Control:
         follower = self._follower
         stages = {name: ep.placement(follower.plan.placements) for name, ep in self._table.endpoints.items()}
         traffic = await asyncio.to_thread(self._board.total_traffic)
-        metrics = GatewayMetrics(traffic, follower.plan.version, follower.degraded is not None, stages)
+        gauges = await asyncio.to_thread(self._board.total_gauges)
+        metrics = GatewayMetrics(traffic, follower.plan.version, follower.degraded is not None, stages, gauges)
         return Response(render(metrics), media_type=CONTENT_TYPE_LATEST)
 
     async def stage(self, request: StageRequest) -> StageResult:

@@ -1,9 +1,11 @@
 """Sends each request to the side that its endpoint's stage names. Pure ASGI, on the way of every request."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from hmac import compare_digest
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -15,6 +17,7 @@ from gateway.canary import CallerKey, caller, in_canary
 from gateway.endpoints import Endpoint, Side
 from gateway.plan import Placement, Plan, Stage
 from gateway.request_ids import RequestIds
+from gateway.stock_bridge import StockBridge
 from gateway.table import EndpointTable, Match
 from gateway.traffic import UNMATCHED, Traffic
 
@@ -46,13 +49,16 @@ class Dispatcher:
         self,
         table: EndpointTable,
         *,
-        legacy: Bridge | None,
+        legacy: Bridge | StockBridge | None,
         target: ASGIApp | None,
         traffic: Traffic,
         request_ids: RequestIds,
         caller_keys: Sequence[CallerKey],
         token: str,
+        limits_s: Mapping[Endpoint | None, float] = MappingProxyType({}),
+        default_limit_s: float | None = None,
     ) -> None:
+        """`limits_s`: how long a legacy answer may take to begin, for single endpoints; for all others the default."""
         self.table = table
         self.target_state: dict[str, Any] = {}
         """What the async app's lifespan left for its requests, as `scope["state"]`."""
@@ -62,6 +68,8 @@ class Dispatcher:
         self._request_ids = request_ids
         self._caller_keys = caller_keys
         self._token = token.encode()
+        self._limits = limits_s
+        self._default_limit_s = default_limit_s
         self._placements: Mapping[Endpoint, Placement] = {}
         self.use_plan(Plan())
 
@@ -98,9 +106,27 @@ class Dispatcher:
         series = self._traffic.series(UNMATCHED if endpoint is None else endpoint.id, side)
         answer = Answer(scope, send, side, request_id, started, match.allow)
         try:
-            await self._upstream(side)(scope, receive, answer.send)
+            limit_s = self._limits.get(endpoint, self._default_limit_s) if side is Side.LEGACY else None
+            if limit_s is None:
+                await self._upstream(side)(scope, receive, answer.send)
+            else:
+                await self._upstream_in_time(limit_s, scope, receive, answer)
         finally:
             series.add(answer.status if answer.complete else 0, (answer.began or perf_counter()) - started)
+            if answer.waited_s is not None:
+                series.add_wait(answer.waited_s)
+
+    async def _upstream_in_time(self, limit_s: float, scope: Scope, receive: Receive, answer: "Answer") -> None:
+        """The legacy side, given up with 504 if its answer does not begin in time; its thread ends with the view."""
+        try:
+            async with asyncio.timeout(limit_s) as deadline:
+                answer.deadline = deadline
+                await self._upstream(Side.LEGACY)(scope, receive, answer.send)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the app's own
+            answer.deadline = None
+            await _too_late(scope, receive, answer.send)
 
     def _upstream(self, side: Side) -> ASGIApp:
         if side is Side.ASYNC:
@@ -170,7 +196,19 @@ class Dispatcher:
 class Answer:
     """An upstream's answer on its way to the client: marked with who gave it, and looked at for the counters."""
 
-    __slots__ = ("_allow", "_request_id", "_scope", "_send", "_side", "_started", "began", "complete", "status")
+    __slots__ = (
+        "_allow",
+        "_request_id",
+        "_scope",
+        "_send",
+        "_side",
+        "_started",
+        "began",
+        "complete",
+        "deadline",
+        "status",
+        "waited_s",
+    )
 
     def __init__(
         self, scope: Scope, send: Send, side: Side, request_id: bytes, started: float, allow: frozenset[str]
@@ -184,26 +222,34 @@ class Answer:
         self.status = 0
         self.began = 0.0
         self.complete = False
+        self.deadline: asyncio.Timeout | None = None
+        """By when it must begin."""
+        self.waited_s: float | None = None
+        """How long the request waited for a thread."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.began = perf_counter()
             self.status = message["status"]
-            message = {**message, "headers": self._headers(message.get("headers", ()))}
+            if self.deadline is not None:
+                self.deadline.reschedule(None)
+            message["headers"] = self._headers(message.get("headers", ()))
         elif not message.get("more_body"):
             self.complete = True
         await self._send(message)
 
     def _headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        called = self._scope.get(CALLED_AT)
+        began, started = self.began, self._started
+        called = self._scope.get(CALLED_AT) if self._side is Side.LEGACY else None
         if called is None:
-            timing = f"handler;dur={(self.began - self._started) * 1000:.2f}"
+            timing = b"handler;dur=%.2f" % ((began - started) * 1000)
         else:
-            timing = f"queue;dur={(called - self._started) * 1000:.2f}, handler;dur={(self.began - called) * 1000:.2f}"
+            self.waited_s = called - started
+            timing = b"queue;dur=%.2f, handler;dur=%.2f" % (self.waited_s * 1000, (began - called) * 1000)
         marked = [
             *headers,
             (b"x-served-by", _SIDE_NAMES[self._side]),
-            (b"server-timing", timing.encode()),
+            (b"server-timing", timing),
             (REQUEST_ID_HEADER, self._request_id),
         ]
         if self._allow and (self.status == 405 or self._scope["method"] == "OPTIONS"):
@@ -242,6 +288,10 @@ def _collapse_slashes(scope: Scope, path: str) -> None:
     """Let the async app see the path as Werkzeug matched it: a mounted app looks at it once more."""
     if path.startswith("//"):
         scope["path"] = scope.get("root_path", "") + "/" + path.lstrip("/")
+
+
+async def _too_late(scope: Scope, receive: Receive, send: Send) -> None:
+    await JSONResponse({"detail": "the legacy app has not begun to answer in time"}, 504)(scope, receive, send)
 
 
 async def _saturated(scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,10 +24,6 @@ from gateway.start_report import print_start_report
 
 logger = logging.getLogger("gateway")
 
-# Longer than the idle time of the usual load balancers (60 s), which must be the one to close (hazard: 502 races).
-KEEP_ALIVE_S = 75
-# gunicorn's default graceful_timeout.
-GRACEFUL_SHUTDOWN_S = 30
 PARENT_CHECK_S = 1.0
 
 
@@ -55,6 +51,16 @@ def _address(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class WorkerConfig(uvicorn.Config):
+    """Uvicorn's configuration, with an end that lets `atexit` hooks run and leaves with code 0."""
+
+    def get_loop_factory(self) -> Any:
+        # Called in each worker before the server takes over the signals. When it has shut down it raises the signal
+        # again for whoever handled it before: by default that kills the process on the spot (Kludex/uvicorn#1600).
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        return super().get_loop_factory()
+
+
 def _run_one(server: uvicorn.Server, sockets: list[Any]) -> int:
     try:
         server.run(sockets)
@@ -70,8 +76,8 @@ def _run_many(supervisor: Multiprocess) -> int:
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 
 
-def _config(settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(settings: Settings) -> WorkerConfig:
+    return WorkerConfig(
         "gateway.main:app",  # until the address is bound; then a worker's own
         factory=True,
         host=settings.host,
@@ -87,8 +93,8 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=settings.access_log,
         log_level=settings.log_level,
         log_config=_log_config(settings.log_level),
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.graceful_shutdown_s,
     )
 
 

@@ -22,7 +22,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from gateway.canary import CallerKey
 from gateway.errors import SettingsError
-from gateway.overlaps import Owner
+from gateway.plan import Owner
 
 DEFAULT_LEGACY = "legacy_flask.wsgi:app"
 DEFAULT_TARGET = "async_api.main:app"
@@ -65,6 +65,18 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".gateway"), description="Where this machine keeps its copy of the plan.")
     legacy_threads: int = Field(40, ge=1, description="Threads for the Flask app; gunicorn's workers times threads.")
     legacy_queue: int = Field(400, ge=0, description="Requests that may wait for such a thread; beyond, 503.")
+    legacy_time_limit_s: float | None = Field(
+        None, gt=0, description="Seconds a legacy answer may take to begin; then 504. Unset: as long as it takes."
+    )
+    time_limits: dict[str, float] = Field(
+        {}, description="The same for single endpoints or patterns, as JSON or a table; the first that fits."
+    )
+    bridge: Literal["gateway", "a2wsgi"] = Field(
+        "gateway", description="What runs the Flask app; stock a2wsgi only to see the difference."
+    )
+    server_software: str = Field(
+        "gunicorn/27.0.1", description="SERVER_SOFTWARE as the Flask app sees it; some apps ask whether it is gunicorn."
+    )
     canary_key: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cookie:session#_user_id", "cookie:session", "address"),
         description="What recognises a caller, first come: cookie:NAME[#FIELD], header:NAME, address.",
@@ -74,6 +86,12 @@ class Settings(BaseSettings):
     )
     overlaps: dict[str, Owner] = Field(
         {}, description="Endpoints of the async side that match paths of the legacy side, and whose those paths are."
+    )
+    keep_alive_s: int = Field(
+        75, ge=0, description="How long an idle connection stays open; longer than a load balancer's own idle time."
+    )
+    graceful_shutdown_s: int = Field(
+        30, ge=0, description="How long a stopping server waits for answers under way; then it breaks them off."
     )
     target_docs: bool = Field(False, description="Whether FastAPI's /docs, /redoc and /openapi.json are endpoints.")
     access_log: bool = Field(False, description="Whether each request is logged.")

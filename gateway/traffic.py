@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from gateway.endpoints import Side
@@ -21,6 +21,9 @@ class Series:
     statuses: list[int] = field(default_factory=lambda: [0] * len(STATUS_CLASSES))
     latencies: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
     seconds: float = 0.0
+    waited: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
+    """How long requests waited for a thread, in the same buckets; the legacy side's alone."""
+    waited_seconds: float = 0.0
     broken: int = 0
     """Requests without a whole answer: an exception, or a client that left."""
 
@@ -33,6 +36,10 @@ class Series:
         self.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.seconds += seconds
 
+    def add_wait(self, seconds: float) -> None:
+        self.waited[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.waited_seconds += seconds
+
     @property
     def requests(self) -> int:
         return sum(self.latencies)
@@ -41,16 +48,13 @@ class Series:
         self.statuses = [a + b for a, b in zip(self.statuses, other.statuses, strict=True)]
         self.latencies = [a + b for a, b in zip(self.latencies, other.latencies, strict=True)]
         self.seconds += other.seconds
+        self.waited = [a + b for a, b in zip(self.waited, other.waited, strict=True)]
+        self.waited_seconds += other.waited_seconds
         self.broken += other.broken
         return self
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "statuses": self.statuses,
-            "latencies": self.latencies,
-            "seconds": self.seconds,
-            "broken": self.broken,
-        }
+        return asdict(self)
 
 
 class Traffic:
@@ -84,6 +88,6 @@ class Traffic:
     def from_json(cls, document: list[Mapping[str, Any]]) -> Self:
         traffic = cls()
         for entry in document:
-            counts = {name: entry[name] for name in ("statuses", "latencies", "seconds", "broken")}
+            counts = {name: value for name, value in entry.items() if name not in ("endpoint", "side")}
             traffic._series[entry["endpoint"], Side(entry["side"])] = Series(**counts)
         return traffic

@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import os
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,16 @@ class WorkerBoard:
     Without a `directory` (under another server than `gateway serve`) each worker speaks for itself.
     """
 
-    def __init__(self, directory: Path | None, traffic: Traffic, follower: PlanFollower) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        traffic: Traffic,
+        follower: PlanFollower,
+        gauges: Callable[[], dict[str, float]] = dict,
+    ) -> None:
+        """`gauges`: this worker's present values of what adds up over the workers, by metric name."""
         self._directory = directory
+        self._gauges = gauges
         self._traffic = traffic
         self._follower = follower
         self._started_at = datetime.now(UTC)
@@ -50,6 +60,13 @@ class WorkerBoard:
         for entry in self._others():
             total.add(Traffic.from_json(entry["traffic"]))
         return total
+
+    def total_gauges(self) -> dict[str, float]:
+        """The sum of the living workers' gauges; the others' at most a second old. Reads files."""
+        total: Counter[str] = Counter()
+        for worker in self.list_workers():
+            total.update(worker["gauges"])
+        return dict(total)
 
     def list_workers(self) -> list[dict[str, Any]]:
         """The workers that are alive, this one first. Reads files."""
@@ -76,6 +93,7 @@ class WorkerBoard:
             "plan_version": self._follower.plan.version,
             "followed_at": _iso(self._follower.followed_at),
             "degraded": self._follower.degraded,
+            "gauges": self._gauges(),
         }
 
     def _others(self) -> list[dict[str, Any]]:

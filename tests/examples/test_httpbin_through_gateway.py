@@ -15,11 +15,9 @@ from tests.servers import find_free_port
 Answers = dict[str, Answer]
 
 TOKEN = "token-of-the-parity-test"
-# What gunicorn does for an app, and stock a2wsgi under uvicorn does not: the faithful bridge and the edge will.
+# What gunicorn does for an app, and stock a2wsgi under uvicorn does not: the edge will.
 NOT_YET_ON_LEGACY = {
     "headers with blanks": "uvicorn keeps the blanks behind a header's value",
-    "status 407": "Proxy-Authenticate is hop-by-hop: gunicorn drops it",
-    "response headers of the connection": "TE is hop-by-hop: gunicorn drops it",
     "set cookies behind TLS": "X-Forwarded-Proto is believed from loopback by gunicorn",
 }
 NOT_YET_ON_ASYNC = {name: NOT_YET_ON_LEGACY[name] for name in ("set cookies behind TLS",)}
