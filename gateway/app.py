@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.bridge import Bridge
 from gateway.control import Control
 from gateway.dispatcher import Dispatcher, take_path
+from gateway.edge import ControlCharacterGuard, Edge
 from gateway.endpoints import Endpoint
 from gateway.errors import RouteConflictError, SettingsError
 from gateway.follower import PlanFollower
@@ -61,6 +62,7 @@ class Gateway(FastAPI):
             redirect_slashes=False,
         )
         self.settings = settings
+        self._control_paths = f"{settings.control_prefix}/"
         self._on_started = on_started
         self.table = build_table(legacy, target, declared_overlaps=settings.overlaps, docs=settings.target_docs)
         _check_prefix(self.table, settings.control_prefix)
@@ -68,13 +70,14 @@ class Gateway(FastAPI):
         self.store = open_store(settings.store)
         self._copy = SqliteStore(copy_path(settings, self.store))
         self.follower = PlanFollower(self.store, self._copy)
-        self._target = target
+        # Beside Flask, only what Werkzeug has matched reaches the async app; alone, its own patterns decide.
+        self._target = ControlCharacterGuard(target) if target is not None and legacy is None else target
         self._bridge = _bridge(settings, legacy) if legacy is not None else None
         self.board = WorkerBoard(runtime_dir, self.traffic, self.follower, self._gauges)
         self.dispatcher = Dispatcher(
             self.table,
             legacy=self._bridge,
-            target=target,
+            target=self._target,
             traffic=self.traffic,
             request_ids=RequestIds(settings.trusted_proxies),
             caller_keys=settings.caller_keys,
@@ -82,12 +85,24 @@ class Gateway(FastAPI):
             limits_s=_time_limits(self.table, settings),
             default_limit_s=settings.legacy_time_limit_s,
         )
+        self._edge = Edge(
+            self._serve,
+            trusted_proxies=settings.trusted_proxies,
+            client_address_from_proxy=settings.client_address_from_proxy,
+            unique_headers=settings.unique_headers,
+            limit_request_line=settings.limit_request_line,
+            limit_request_fields=settings.limit_request_fields,
+            limit_request_field_size=settings.limit_request_field_size,
+        )
         control = Control(settings, self.table, self.follower, self.store, self.traffic, self.board)
         self.include_router(control.router())
         self.mount(settings.control_prefix, _unknown_control_path)
         self.mount("/", self.dispatcher)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._edge(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Straight to what is mounted at `/`: Starlette's middleware and router would find the same, for a fifth of
         # the whole request's time, and would stumble over paths that its patterns cannot match.
         if scope["type"] == "lifespan" or self._is_control(take_path(scope)):
@@ -96,8 +111,7 @@ class Gateway(FastAPI):
             await self.dispatcher(scope, receive, send)
 
     def _is_control(self, path: str) -> bool:
-        prefix = self.settings.control_prefix
-        return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
+        return path.startswith(self._control_paths)
 
     def _gauges(self) -> dict[str, float]:
         if self._bridge is None:

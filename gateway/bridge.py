@@ -22,6 +22,7 @@ from a2wsgi import WSGIMiddleware
 from a2wsgi.wsgi import WSGIResponder
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.http_protocol import REASON
 from gateway.thread_pool import ThreadPool
 from gateway.wsgi_environ import base_environ, build_environ
 from gateway.wsgi_input import ClientGoneError, Input, empty_input
@@ -30,8 +31,6 @@ logger = logging.getLogger("gateway.bridge")
 
 # Where the worker thread leaves the time (`time.perf_counter`) at which the app was called.
 CALLED_AT = "gateway.called_at"
-# The extension by which a reason phrase reaches a server that can send one.
-REASON = "gateway.reason"
 
 # What may lie unread in `wsgi.input` before no more is asked for, until the app answers and from then on.
 READ_AHEAD_BYTES = 256 * 1024
@@ -386,7 +385,11 @@ class Responder(WSGIResponder):
             if lower == "content-length":
                 if code in (204, 304):
                     continue
-                self._length_left = _parse_length(value, self._length_left)
+                before, self._length_left = self._length_left, _parse_length(value)
+                if before is not None:
+                    if before != self._length_left:
+                        raise ValueError(f"two lengths of one body: {before} and {value}")
+                    continue
             encoded.append((lower.encode("latin-1"), value.strip(" \t").encode("latin-1")))
         if bodiless:
             self._length_left = 0
@@ -444,10 +447,10 @@ def _may_have_body(environ: dict[str, Any]) -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
 
 
-def _parse_length(value: str, before: int | None) -> int:
+def _parse_length(value: str) -> int:
     match = _LENGTH.fullmatch(value)
-    if match is None or before not in (None, int(match[1])):
-        raise ValueError(f"invalid or contradictory Content-Length {value!r}")
+    if match is None:
+        raise ValueError(f"invalid Content-Length {value!r}")
     return int(match[1])
 
 

@@ -100,7 +100,7 @@ class Dispatcher:
             side = forced
         if side is Side.ASYNC and not self._select(scope, match, path):
             side = Side.LEGACY
-        request_id = self._request_ids.of(own.get(REQUEST_ID_HEADER), scope.get("client"))
+        request_id = self._request_ids.of(own.get(REQUEST_ID_HEADER), scope)
         scope["gateway.request_id"] = request_id
         endpoint = match.endpoint
         series = self._traffic.series(UNMATCHED if endpoint is None else endpoint.id, side)

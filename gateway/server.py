@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from gateway.app import Gateway
 from gateway.errors import GatewayError
+from gateway.http_protocol import GatewayHttpProtocol
 from gateway.main import create_app
 from gateway.settings import Settings
 from gateway.start_report import print_start_report
@@ -84,7 +85,7 @@ def _config(settings: Settings) -> WorkerConfig:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=GatewayHttpProtocol,
         ws="websockets-sansio",
         lifespan="on",
         interface="asgi3",

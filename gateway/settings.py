@@ -5,7 +5,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +20,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableError
 
 from gateway.canary import CallerKey
+from gateway.edge import Proxy, parse_proxy
 from gateway.errors import SettingsError
 from gateway.plan import Owner
 
@@ -81,9 +81,21 @@ class Settings(BaseSettings):
         ("cookie:session#_user_id", "cookie:session", "address"),
         description="What recognises a caller, first come: cookie:NAME[#FIELD], header:NAME, address.",
     )
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
-        (), description="Addresses or networks whose X-Request-ID is taken over."
+    trusted_proxies: Annotated[tuple[Proxy, ...], NoDecode] = Field(
+        (),
+        description="Addresses or networks of the proxies in front; `unix` for a unix socket. Their X-Request-ID and "
+        "scheme headers count; without any, the scheme headers count from where gunicorn would take them: loopback.",
     )
+    client_address_from_proxy: bool = Field(
+        False,
+        description="Whether trusted proxies' X-Forwarded-For is the client's address; or leave it to ProxyFix.",
+    )
+    unique_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("authorization",), description="Headers that say who a client is: a request that repeats one is refused."
+    )
+    limit_request_line: int = Field(4094, ge=0, description="gunicorn's setting of that name: bytes, beyond it 414.")
+    limit_request_fields: int = Field(100, ge=0, description="gunicorn's: number of headers, beyond it 431.")
+    limit_request_field_size: int = Field(8190, ge=0, description="gunicorn's: bytes of one header, beyond it 431.")
     overlaps: dict[str, Owner] = Field(
         {}, description="Endpoints of the async side that match paths of the legacy side, and whose those paths are."
     )
@@ -115,10 +127,15 @@ class Settings(BaseSettings):
                 )
         return init_settings, env_settings, *toml
 
-    @field_validator("canary_key", "trusted_proxies", mode="before")
+    @field_validator("canary_key", "trusted_proxies", "unique_headers", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _parse_proxies(cls, value: object) -> object:
+        return tuple(parse_proxy(str(proxy)) for proxy in value) if isinstance(value, (tuple, list)) else value
 
     @field_validator("canary_key")
     @classmethod
@@ -183,8 +200,8 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields}
     for variable in sorted(environ):
         if variable.startswith("GATEWAY_") and variable not in known | OTHER_VARIABLES:
-            near = get_close_matches(variable, known, n=1)
-            yield variable, f"; did you mean {near[0]}?" if near else ""
+            near = get_close_matches(variable.removeprefix("GATEWAY_").lower(), Settings.model_fields, n=1)
+            yield variable, f"; did you mean GATEWAY_{near[0].upper()}?" if near else ""
 
 
 def _read_token(path: Path) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from _pytest.mark import ParameterSet
 
 from tests.examples.comparison import Answer, reduce_answer
 from tests.examples.servers import serve, serve_wsgi
@@ -15,12 +14,6 @@ from tests.servers import find_free_port
 Answers = dict[str, Answer]
 
 TOKEN = "token-of-the-parity-test"
-# What gunicorn does for an app, and stock a2wsgi under uvicorn does not: the edge will.
-NOT_YET_ON_LEGACY = {
-    "headers with blanks": "uvicorn keeps the blanks behind a header's value",
-    "set cookies behind TLS": "X-Forwarded-Proto is believed from loopback by gunicorn",
-}
-NOT_YET_ON_ASYNC = {name: NOT_YET_ON_LEGACY[name] for name in ("set cookies behind TLS",)}
 PAIR = ["--legacy", "httpbin:app", "--target", "examples.httpbin.app:app"]
 
 
@@ -65,12 +58,7 @@ def move_all(port: int, stage: str) -> int:
     return len(response.json()["moves"])
 
 
-def session(not_yet: dict[str, str]) -> list[ParameterSet]:
-    marks = {name: pytest.mark.xfail(reason=reason) for name, reason in not_yet.items()}
-    return [pytest.param(call, id=call.name, marks=marks.get(call.name, ())) for call in SESSION]
-
-
-@pytest.mark.parametrize("call", session(NOT_YET_ON_LEGACY))
+@pytest.mark.parametrize("call", SESSION, ids=lambda call: call.name)
 def test_legacy_through_gateway_answers_as_alone(
     call: Call, httpbin_answers: Answers, answers_on_legacy: Answers
 ) -> None:
@@ -79,7 +67,7 @@ def test_legacy_through_gateway_answers_as_alone(
     assert reduce_answer(mounted, call.rules) == reduce_answer(alone, call.rules)
 
 
-@pytest.mark.parametrize("call", session(NOT_YET_ON_ASYNC))
+@pytest.mark.parametrize("call", SESSION, ids=lambda call: call.name)
 def test_async_through_gateway_answers_as_httpbin_alone(
     call: Call, httpbin_answers: Answers, answers_on_async: Answers
 ) -> None:
