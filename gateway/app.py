@@ -1,5 +1,6 @@
 """The gateway as one ASGI application: a FastAPI app that is the control API and holds both sides."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
+from gateway.adapters import portal
 from gateway.bridge import Bridge
 from gateway.control import Control
 from gateway.dispatcher import Dispatcher, take_path
@@ -20,6 +22,7 @@ from gateway.endpoints import Endpoint
 from gateway.errors import RouteConflictError, SettingsError
 from gateway.follower import PlanFollower
 from gateway.lifespan import AppLifespan
+from gateway.loop_lag import LoopLagMonitor
 from gateway.request_ids import RequestIds
 from gateway.settings import Settings
 from gateway.sqlite_store import SqliteStore
@@ -85,6 +88,7 @@ class Gateway(FastAPI):
             limits_s=_time_limits(self.table, settings),
             default_limit_s=settings.legacy_time_limit_s,
         )
+        self._loop_lag = LoopLagMonitor(settings.loop_lag_s)
         self._edge = Edge(
             self._serve,
             trusted_proxies=settings.trusted_proxies,
@@ -114,9 +118,10 @@ class Gateway(FastAPI):
         return path.startswith(self._control_paths)
 
     def _gauges(self) -> dict[str, float]:
+        gauges: dict[str, float] = {"gateway_loop_blocked": self._loop_lag.blocked_count}
         if self._bridge is None:
-            return {}
-        return {
+            return gauges
+        return gauges | {
             "gateway_legacy_threads": self.settings.legacy_threads,
             "gateway_legacy_busy_threads": self._bridge.busy,
             "gateway_legacy_waiting_requests": self._bridge.waiting,
@@ -129,6 +134,9 @@ class Gateway(FastAPI):
             stack.push_async_callback(self._copy.close)
             if self._bridge is not None:
                 stack.callback(self._bridge.close)
+            stack.enter_context(portal.use_loop(asyncio.get_running_loop()))
+            self._loop_lag.start()
+            stack.callback(self._loop_lag.stop)
             await self.follower.start()
             stack.push_async_callback(self.follower.stop)
             self.dispatcher.use_plan(self.follower.plan)

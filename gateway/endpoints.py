@@ -82,7 +82,8 @@ class Endpoint:
         """
         params = dict(values)
         if self.rule is not None:
-            values = {**values, **self.rule.texts(path)}
+            if texts := self.rule.texts(path):
+                values = {**values, **texts}
             params = {argument.name: argument.value(values) for argument in self.arguments}
         if route is self.head_route:
             names = [parameter.name for parameter in route.template.parameters]

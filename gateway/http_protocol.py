@@ -169,6 +169,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     Adds `scope["raw_uri"]`: the request target as it was received.
     """
 
+    # Not in its dictionary: with more than 30 keys there, CPython would look every attribute up the slow way.
+    __slots__ = ("_deaf", "_drained", "_ended", "_method", "_overhead", "_refused", "_replayed", "_running")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The request that is being answered; `cycle` is the last one whose head has come.

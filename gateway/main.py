@@ -27,8 +27,9 @@ def _report_under_another_server(gateway: Gateway) -> None:
     logger.warning(
         "Not started by 'gateway serve'. So each worker counts its own traffic alone, workers outlive a supervisor "
         "that is killed, and keep-alive, graceful shutdown and X-Forwarded-For are up to this server's options "
-        "(uvicorn believes X-Forwarded-For from local peers unless --no-proxy-headers is given). Reason phrases, HTTP/1.0 "
-        "clients and trailers are as gunicorn has them only with --http gateway.http_protocol:GatewayHttpProtocol"
+        "(uvicorn believes X-Forwarded-For from local peers unless --no-proxy-headers is given). Reason phrases, "
+        "trailers and HTTP/1.0 clients are as gunicorn has them only with "
+        "--http gateway.http_protocol:GatewayHttpProtocol"
     )
 
 

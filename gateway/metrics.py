@@ -13,6 +13,7 @@ from gateway.traffic import LATENCY_BOUNDS, STATUS_CLASSES, Traffic
 
 ENDPOINT_LABELS = ("endpoint", "upstream")
 GAUGES = {
+    "gateway_loop_blocked": "How often something blocked the event loop for longer than it may.",
     "gateway_legacy_threads": "Threads that may run the legacy app.",
     "gateway_legacy_busy_threads": "Threads that run the legacy app now.",
     "gateway_legacy_waiting_requests": "Requests that wait for such a thread.",

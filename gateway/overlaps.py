@@ -52,8 +52,10 @@ def find_overlaps(
     paired = {(endpoint.route, endpoint.rule.template) for endpoint in endpoints if endpoint.rule is not None}
     for endpoint in endpoints:
         if endpoint.rule is None and not endpoint.presumed and endpoint.route is not None:
-            # A mounted app takes any method: those of a rule that it was paired with are endpoints of their own.
-            others = ((rule, forms) for rule, forms in rules if (endpoint.route, rule.template) not in paired)
+            others: Iterable[tuple[LegacyRule, list[Segments]]] = rules
+            if endpoint.method == ANY_METHOD:
+                # The methods of a rule that such a route was paired with are endpoints of their own.
+                others = [(rule, forms) for rule, forms in rules if (endpoint.route, rule.template) not in paired]
             yield from _overlaps_of(endpoint, legacy, others, _declared_owner(endpoint, declared))
 
 

@@ -56,7 +56,8 @@ def _legacy_by_key(rules: Iterable[LegacyRule]) -> dict[Key, list[LegacyRule]]:
         automatic = {"OPTIONS"} if "OPTIONS" in (rule.rule.methods or ()) else set()
         for method in sorted(rule.methods | automatic):
             known = by_key[method, rule.template.shape]
-            if all(other.template != rule.template for other in known):
+            # Of two rules that differ in no more than names Werkzeug always takes the first.
+            if all(_place(other) != _place(rule) for other in known):
                 known.append(rule)
     # HEAD goes where GET goes (RFC 9110 section 9.3.2), whether or not it has a rule of its own.
     for (method, shape), heads in by_key.items():
@@ -64,6 +65,10 @@ def _legacy_by_key(rules: Iterable[LegacyRule]) -> dict[Key, list[LegacyRule]]:
             gets = {rule.template for rule in by_key.get(("GET", shape), ())}
             heads[:] = [rule for rule in heads if rule.template not in gets]
     return by_key
+
+
+def _place(rule: LegacyRule) -> tuple[object, ...]:
+    return rule.template.kinds, rule.template.host
 
 
 def _async_by_key(routes: Iterable[AsyncRoute]) -> dict[Key, list[AsyncRoute]]:
@@ -114,16 +119,19 @@ def _fit(rule: LegacyRule, route: AsyncRoute) -> int:
         _fit_parameter(theirs, ours, route.annotated.get(ours.name, "str"))
         for theirs, ours in zip(rule.template.parameters, route.template.parameters, strict=True)
     ]
-    return 0 if 0 in fits else 1 + sum(fits)
+    # No route is bound to a host, so that of two rules the one without is meant.
+    return 0 if 0 in fits else 1 + 2 * sum(fits) + (not rule.template.host)
 
 
 def _fit_parameter(legacy: Parameter, target: Parameter, annotated: str) -> int:
     if target.kind != "str":
-        return 2 if legacy.kind == target.kind else 0
+        return 0 if legacy.kind != target.kind else 2 if legacy.arguments else 3
     if legacy.kind == "path":
         return 0
+    if legacy.arguments:
+        return 1
     # `{id}` takes any segment: what it is meant to be, only the handler's signature says.
-    return 2 if legacy.kind == annotated and not legacy.arguments else 1
+    return 3 if legacy.kind == annotated else 2 if legacy.kind == "str" else 1
 
 
 def _endpoint(
@@ -151,10 +159,15 @@ def _with_ids(endpoints: list[Endpoint]) -> Iterator[Endpoint]:
     by_name: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         by_name[f"{endpoint.method} {_anonymous(endpoint)}"].append(endpoint)
+    taken: set[str] = set()
     for endpoint in endpoints:
         alone = len(by_name[f"{endpoint.method} {_anonymous(endpoint)}"]) == 1
         text = str(endpoint.template) if alone else endpoint.template.typed()
-        yield replace(endpoint, id=f"{endpoint.method} {text}")
+        name = f"{endpoint.method} {text}"
+        if name in taken:  # by a rule with which this route could not be paired, because it fits others as well
+            name += " (async)"
+        taken.add(name)
+        yield replace(endpoint, id=name)
 
 
 def _anonymous(endpoint: Endpoint) -> str:

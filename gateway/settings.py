@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     server_software: str = Field(
         "gunicorn/27.0.1", description="SERVER_SOFTWARE as the Flask app sees it; some apps ask whether it is gunicorn."
     )
+    loop_lag_s: float = Field(
+        0.25, gt=0, description="Seconds for which code may block the event loop before the log names it."
+    )
     canary_key: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cookie:session#_user_id", "cookie:session", "address"),
         description="What recognises a caller, first come: cookie:NAME[#FIELD], header:NAME, address.",

@@ -57,8 +57,12 @@ class Template:
         return self._text(str)
 
     def _text(self, show: Callable[[Parameter], str]) -> str:
-        path = "".join(show(part) if isinstance(part, Parameter) else part for part in self.parts)
+        path = "".join(show(part) if isinstance(part, Parameter) else _escape(part) for part in self.parts)
         return f"//{self.host}{path}" if self.host else path
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def parse_werkzeug(rule: str, host: str = "") -> Template:

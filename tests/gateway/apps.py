@@ -148,7 +148,7 @@ def serving(app: ASGIApp, **options: Any) -> Iterator[str]:
     thread.start()
     try:
         assert ready.wait(START_TIMEOUT_S)
-        yield "127.0.0.1:{}".format(listener.getsockname()[1])
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(START_TIMEOUT_S)

@@ -235,3 +235,11 @@ def test_declaration_for_an_endpoint_that_does_not_overlap_changes_nothing() -> 
         flask_app("/x"), fastapi_app("/x", "/y"), declared_overlaps={"GET /x": "async", "GET /y": "legacy"}
     )
     assert [table.match("GET", path, "http", None).side for path in ("/x", "/y")] == [Side.LEGACY, Side.ASYNC]
+
+
+def test_route_paired_for_one_method_overlaps_for_another() -> None:
+    legacy = flask_app("/<any(a, b):x>", methods=["POST"])
+    legacy.add_url_rule("/<any(a, b):x>", "get", view)
+    legacy.add_url_rule("/<int:y>", "other", view)
+    found = conflicts(legacy, fastapi_app("/{z}", methods=("GET", "POST")))
+    assert found == [("GET /{z:str}", "/<any(a, b):x>", "/a", False)]

@@ -147,6 +147,49 @@ def test_route_that_fits_two_rules_equally_well_fits_neither() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("rules", "path", "annotation", "paired"),
+    [
+        (["/x/<a>", "/x/<b>"], "/x/{a}", str, "/x/<a>"),
+        (["/x/<int(min=5):a>", "/x/<int:a>"], "/x/{a:int}", int, "/x/<int:a>"),
+        (["/x/<string(length=2):a>", "/x/<a>"], "/x/{a}", str, "/x/<a>"),
+        (["/x/<uuid:a>", "/x/<a>"], "/x/{a}", int, "/x/<a>"),
+        (["/x/<a>", "/x/<uuid:a>"], "/x/{a}", UUID, "/x/<uuid:a>"),
+    ],
+)
+def test_route_takes_the_rule_that_fits_best(rules: list[str], path: str, annotation: type, paired: str) -> None:
+    api = FastAPI()
+    api.get(path)(handler(annotation, "a"))
+    endpoints = pair_apps(flask_app(*rules), api)
+    assert [e.rule.text for e in endpoints if e.rule is not None and e.route is not None] == [paired]
+    assert [e.id for e in endpoints if e.rule is None] == []
+
+
+def test_route_takes_the_rule_without_a_host_before_one_with() -> None:
+    legacy, api = Flask("legacy", subdomain_matching=True, static_folder=None), FastAPI()
+    legacy.config["SERVER_NAME"] = "shop.test"
+    legacy.add_url_rule("/", "admin", view, subdomain="admin")
+    legacy.add_url_rule("/", "shop", view)
+    api.get("/")(lambda: "async")
+    assert sides(pair_apps(legacy, api)) == {"GET //admin.shop.test/": ("/", None), "GET /": ("/", "/")}
+
+
+def test_ids_differ_even_where_a_route_looks_like_a_rule_that_it_is_not_paired_with() -> None:
+    api = FastAPI()
+
+    @api.get("/x/{a}/{b}")
+    def fits_both(a: int, b: float) -> None: ...
+
+    endpoints = pair_apps(flask_app("/x/<a>/<b>", "/x/<int:a>/<uuid:b>", "/x/{a}/{b}"), api)
+    assert sides(endpoints) == {
+        "GET /x/{a:str}/{b:str}": ("/x/<a>/<b>", None),
+        "GET /x/{a:int}/{b:uuid}": ("/x/<int:a>/<uuid:b>", None),
+        "GET /x/{{a}}/{{b}}": ("/x/{a}/{b}", None),
+        "GET /x/{a:str}/{b:str} (async)": (None, "/x/{a:str}/{b:str}"),
+    }
+    assert EndpointNames(endpoints).find("GET /x/{a:str}/{b:str} (async)") == endpoints[-1:]
+
+
 def test_rules_for_two_hosts_leave_a_route_to_neither() -> None:
     legacy, api = Flask("legacy", host_matching=True, static_folder=None), FastAPI()
     for host in ("a.test", "b.test"):

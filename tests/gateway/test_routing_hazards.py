@@ -274,7 +274,7 @@ async def test_int_of_4400_digits_is_no_match(serve: Serve) -> None:
     legacy, api = flask_app(), fastapi_app()
     legacy.add_url_rule("/items/<int:number>", "item", lambda number: "flask")
     api.get("/items/{number:int}")(lambda number: "api")
-    app = await serve(legacy, api, "GET /items/{number}")
+    app = await serve(legacy, api, "GET /items/{number}", limit_request_line=5000)
     assert (await fetch(app, "GET", f"/items/{'1' * 4300}")).text == "api"
     assert (await fetch(app, "GET", f"/items/{'1' * 4400}")).status == 404
 
@@ -283,7 +283,7 @@ async def test_int_of_4400_digits_is_no_match(serve: Serve) -> None:
 async def test_int_of_4400_digits_is_no_match_for_an_async_endpoint_either(serve: Serve) -> None:
     api = fastapi_app()
     api.get("/items/{number:int}")(lambda number: "api")
-    app = await serve(flask_app(), api)
+    app = await serve(flask_app(), api, limit_request_line=5000)
     assert (await fetch(app, "GET", f"/items/{'1' * 4400}")).status == 404
 
 

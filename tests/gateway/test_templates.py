@@ -57,6 +57,7 @@ def test_parse_starlette_keeps_convertors(path: str, parts: tuple[str | Paramete
         ("/a/<path:x>", "", "/a/{x:path}", "/a/{x:path}"),
         ("/a/<int(min=2):x>", "", "/a/{x}", "/a/{x:int(min=2)}"),
         ("/a", "shop.test", "//shop.test/a", "//shop.test/a"),
+        ("/a/{x}", "", "/a/{{x}}", "/a/{{x}}"),
     ],
 )
 def test_template_is_written_in_fastapis_notation(rule: str, host: str, name: str, typed: str) -> None:
