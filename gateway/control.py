@@ -122,7 +122,9 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    detail: str
+    detail: str | list[dict[str, Any]] = Field(
+        description="What is wrong; a list if the request has not its form."
+    )
 
 
 class Control:
@@ -154,7 +156,9 @@ class Control:
             503: {"model": Problem, "description": "The plan's store is away."},
         }
         router = APIRouter(prefix=self._settings.control_prefix)
+        # Load balancers check with HEAD, too, and FastAPI does not add it.
         router.add_api_route("/health", self.health, response_model=Health)
+        router.add_api_route("/health", self.health, methods=["HEAD"], include_in_schema=False)
         reads = APIRouter(dependencies=[Depends(self._may_read)], responses=refused)
         reads.add_api_route("/endpoints", self.endpoints, response_model=EndpointList)
         reads.add_api_route("/plan", self.plan, response_model=PlanView)

@@ -294,9 +294,7 @@ def _find_in_flask(app: Any, prefix: str, wrappers: list[str], around: tuple[Any
     return _find(app.wsgi_app, prefix, wrappers, around) or Opaque(_name(app.wsgi_app))
 
 
-def _find_in_dispatcher(
-    obj: DispatcherMiddleware, prefix: str, wrappers: list[str], around: tuple[Any, ...]
-) -> Node:
+def _find_in_dispatcher(obj: DispatcherMiddleware, prefix: str, wrappers: list[str], around: tuple[Any, ...]) -> Node:
     def find(app: Any, prefix: str) -> Node:
         return _find(app, prefix, wrappers, around) or Opaque(_name(app))
 
