@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: run test check fix bench
+.PHONY: run test check fix bench fidelity
 .PRECIOUS: $(VENV)/installed-%
 
 run: $(VENV)/installed-examples  ## httpbin and its FastAPI successor behind one URL
@@ -25,6 +25,9 @@ fix: $(VENV)/installed-check
 bench: $(VENV)/installed-test
 	$(BIN)/python -m loadtests.overhead
 	$(BIN)/python -m loadtests.switching
+
+fidelity: $(VENV)/installed-test  ## the generated comparison with gunicorn, at length
+	FIDELITY_REQUESTS=20000 $(BIN)/python -m pytest tests/fidelity/test_generated.py
 
 $(VENV)/installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

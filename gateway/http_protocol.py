@@ -1,7 +1,8 @@
 """HTTP/1 on the wire, made over from uvicorn's httptools protocol where it could be told from gunicorn's.
 
 The parser is llhttp through httptools, without its leniencies but for one of uvicorn's: data behind a connection's last
-request is no error. What llhttp refuses (doubtful framing, bare LF, folded lines) stays refused.
+request is no error. What llhttp refuses (doubtful framing, bare LF, folded lines) stays refused. The tests compare with
+gunicorn what becomes of doubtful bytes, and pin the versions of httptools and of uvicorn's code that this holds for.
 """
 
 import asyncio
@@ -43,11 +44,7 @@ _rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a failure
-    """Raised in the parser's callbacks: the request must not reach the app."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
+    """The parser has nothing against this request, but no app must get it."""
 
 
 class _Nowhere(list[tuple[bytes, bytes]]):
@@ -222,7 +219,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
                 stop = again
             except (httptools.HttpParserError, Refusal) as error:
                 cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-                self._refuse(cause.status if isinstance(cause, Refusal) else 400, str(cause or error))
+                self._refuse(400, str(cause or error))
                 return
 
     def _replace_method(self, error: Exception, data: bytes | memoryview, at_start: bool) -> bytes | memoryview:
@@ -244,7 +241,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             return  # `_upgrade` goes on, once the parser has stopped
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            raise Refusal(400, f"HTTP/{version}")
+            raise Refusal(f"HTTP/{version}")
         self.scope["http_version"] = version
         self._set_target(method)
         cycle = Cycle(
@@ -278,7 +275,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         path, _, query = (url.partition(b"#")[0] if b"#" in url else url).partition(b"?")
         if not path.startswith(b"/") and not (url == b"*" and method == "OPTIONS"):
             if b"://" not in url:
-                raise Refusal(400, "a request target that is none of this method's")
+                raise Refusal("a request target that is none of this method's")
             path = urlsplit(url).path or b"/"
         text = path.decode("ascii")
         scope = self.scope
@@ -319,7 +316,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         by a parser that is not told of it (Kludex/uvicorn#2722, MagicStack/httptools#124).
         """
         if self.scope["method"] == "CONNECT":
-            raise Refusal(400, "CONNECT: this is no proxy")
+            raise Refusal("CONNECT: this is no proxy")
         if self._is_websocket():
             self.handle_websocket_upgrade()
             return []
@@ -371,7 +368,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             )
 
     def _refuse(self, status: int, why: str) -> None:
-        """Answer a request that is none, in its turn, and be done with the connection."""
+        """Answer in the refused request's turn, and be done with the connection."""
         self.logger.warning("Invalid HTTP request received: %s", why)
         self._deaf = True
         running = self._running

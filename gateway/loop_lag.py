@@ -137,6 +137,8 @@ class LoopLagMonitor:
         """What the loop runs now; None if it does not run anything."""
         frames: list[FrameType] = []
         for frame in _stack(sys._current_frames().get(self._loop_thread)):
+            if frame.f_code is LoopLagMonitor._beat.__code__:
+                return None  # it is about to tell
             if frame.f_code in self._loop_code:
                 break
             frames.append(frame)

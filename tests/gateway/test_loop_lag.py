@@ -131,17 +131,20 @@ def test_nothing_is_said_of_a_loop_that_waits(caplog: pytest.LogCaptureFixture, 
 
 @LOOPS
 def test_slow_threads_are_not_reported(caplog: pytest.LogCaptureFixture, new_loop: NewLoop) -> None:
-    def work(until: float) -> None:
-        while time.monotonic() < until:
+    def compute() -> None:
+        while not stopped.is_set():
             sum(range(1000))
 
-    async def wait_for_threads() -> None:
-        until = time.monotonic() + BLOCK_S
-        await asyncio.gather(
-            *(asyncio.to_thread(time.sleep, BLOCK_S) for _ in range(4)), asyncio.to_thread(work, until)
-        )
-
-    watch(wait_for_threads, new_loop=new_loop)
+    stopped = threading.Event()
+    threads = [threading.Thread(target=compute), *(threading.Thread(target=stopped.wait) for _ in range(4))]
+    for thread in threads:
+        thread.start()
+    try:
+        watch(wait, new_loop=new_loop)
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
     assert messages(caplog) == []
 
 
