@@ -94,6 +94,7 @@ class Gateway(FastAPI):
             trusted_proxies=settings.trusted_proxies,
             client_address_from_proxy=settings.client_address_from_proxy,
             unique_headers=settings.unique_headers,
+            unique_cookies=settings.unique_cookies,
             limit_request_line=settings.limit_request_line,
             limit_request_fields=settings.limit_request_fields,
             limit_request_field_size=settings.limit_request_field_size,

@@ -372,8 +372,8 @@ class Responder(WSGIResponder):
         if match is None:
             raise ValueError(f"invalid status {status!r}: write it as '200 OK'")
         code = int(match[1])
-        if not 200 <= code <= 599:
-            raise ValueError(f"status {code} cannot be an answer's: there are 200 to 599")
+        if code < 200:
+            raise ValueError(f"status {code} cannot be an answer's: another one must follow it")
         bodiless = code in (204, 304) or self._scope["method"] == "HEAD"
         encoded = []
         for name, value in headers:

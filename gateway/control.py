@@ -122,9 +122,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    detail: str | list[dict[str, Any]] = Field(
-        description="What is wrong; a list if the request has not its form."
-    )
+    detail: str | list[dict[str, Any]] = Field(description="What is wrong; a list if the request has not its form.")
 
 
 class Control:

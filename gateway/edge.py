@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -81,7 +82,7 @@ class Edge:
     `trusted_proxies` may say which scheme a client used; without any, those may whom gunicorn trusts by default. With
     `client_address_from_proxy` they may also say what address it has; if not, that is left to the app's ProxyFix.
     `unique_headers` and `unique_cookies`: names that must not come twice, as the two sides would each take another one.
-    The limits are gunicorn's by name and default, in bytes.
+    The limits are gunicorn's by name and default, and in what it makes of a 0: any line, 32,768 headers, 8,190 bytes.
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class Edge:
         self._app = app
         self._proxies = Peers(trusted_proxies)
         self._scheme_proxies = Peers(trusted_proxies or GUNICORN_TRUSTS)
-        self._line_bytes = limit_request_line
-        self._fields = limit_request_fields
-        self._field_bytes = limit_request_field_size
+        self._line_bytes = limit_request_line or sys.maxsize
+        self._fields = limit_request_fields or 32768
+        self._field_bytes = limit_request_field_size or 8190
         self._cookies = frozenset(name.encode() for name in unique_cookies)
         self._kinds = dict(_KINDS)
         if client_address_from_proxy:

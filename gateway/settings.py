@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     unique_headers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("authorization",), description="Headers that say who a client is: a request that repeats one is refused."
     )
+    unique_cookies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Cookies that say who a client is, likewise: Flask takes the first of two, FastAPI the last."
+    )
     limit_request_line: int = Field(4094, ge=0, description="gunicorn's setting of that name: bytes, beyond it 414.")
     limit_request_fields: int = Field(100, ge=0, description="gunicorn's: number of headers, beyond it 431.")
     limit_request_field_size: int = Field(8190, ge=0, description="gunicorn's: bytes of one header, beyond it 431.")
@@ -130,7 +133,7 @@ class Settings(BaseSettings):
                 )
         return init_settings, env_settings, *toml
 
-    @field_validator("canary_key", "trusted_proxies", "unique_headers", mode="before")
+    @field_validator("canary_key", "trusted_proxies", "unique_headers", "unique_cookies", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -153,6 +156,14 @@ class Settings(BaseSettings):
         if not value.startswith("/") or len(value.strip("/")) == 0 or value.endswith("/") or "{" in value:
             raise ValueError("must be a path such as /_gateway: it begins with a slash, and does not end with one")
         return value
+
+    @model_validator(mode="after")
+    def _check_client_address(self) -> Self:
+        if self.client_address_from_proxy and not self.trusted_proxies:
+            raise ValueError(
+                "client_address_from_proxy needs trusted_proxies: whose X-Forwarded-For counts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:

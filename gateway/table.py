@@ -13,6 +13,10 @@ from gateway.overlaps import Overlap, find_overlaps
 from gateway.pairing import pair
 from gateway.plan import Owner
 
+# The paths are the clients' choice, so what is remembered of them is bounded, in number and length.
+MAX_REMEMBERED = 4096
+MAX_REMEMBERED_PATH = 256
+
 
 class Match(NamedTuple):
     """What the table knows of a request. Without an endpoint (redirects, 404, 405, `OPTIONS`) `side` answers."""
@@ -54,11 +58,31 @@ class EndpointTable:
             self._given_up[id(overlap.rule.rule)].add(overlap.endpoint)
         self._redirects_given_up = {overlap.endpoint for overlap in given_up if overlap.redirect}
         self._fixed = dict(self._match_fixed_paths())
+        # Paths that the same endpoint was found for lately: half of what a request with parameters costs is matching.
+        self._recent: dict[tuple[str, str], Match] = {}
+        self._memorable = set(self._match_always_alike())
 
     def match(self, method: str, path: str, scheme: str, host: str | None) -> Match:
         """`path` decoded, as ASGI has it; `host` is the Host header."""
-        fixed = self._fixed.get((method, path))
-        return fixed if fixed is not None else self._match(method, path, scheme, host)
+        known = self._fixed.get((method, path)) or self._recent.get((method, path))
+        if known is not None:
+            return known
+        match = self._match(method, path, scheme, host)
+        if match.endpoint in self._memorable and len(path) <= MAX_REMEMBERED_PATH:
+            if len(self._recent) >= MAX_REMEMBERED:
+                self._recent.clear()
+            self._recent[method, path] = match
+        return match
+
+    def _match_always_alike(self) -> Iterator[Endpoint]:
+        """Endpoints for which a path's match depends on nothing else, and runs no code of the app's."""
+        if self.legacy is None or self.legacy.depends_on_host:
+            return
+        for endpoint in self.endpoints.values():
+            converters = endpoint.rule.rule._converters.values() if endpoint.rule is not None else ()
+            own = any(type(converter).__module__ != "werkzeug.routing.converters" for converter in converters)
+            if endpoint.rule is not None and not own and id(endpoint.rule.rule) not in self._given_up:
+                yield endpoint
 
     def _match_fixed_paths(self) -> Iterator[tuple[tuple[str, str], Match]]:
         """Requests whose match is known beforehand: for endpoints without parameters, whatever the host."""

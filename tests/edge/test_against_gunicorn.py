@@ -287,6 +287,14 @@ def test_server_and_date_come_once(gunicorn: int, gateway: int) -> None:
         assert len(reply.all("date")) == 1
 
 
+def test_client_that_sends_before_it_looks_gets_its_answer(gateway: int) -> None:
+    size = 8 * 1024 * 1024  # gunicorn reads 64 KiB of what nobody wanted, and then resets the connection
+    result = converse(gateway, post(f"Content-Length: {size}", body="a" * size, target="/unread", version="1.0"))
+
+    assert [(reply.status, reply.body) for reply in result.replies] == [(200, b"unread")]
+    assert not result.open
+
+
 class Difference(NamedTuple):
     request: bytes
     gunicorn: tuple[list[int], bool]

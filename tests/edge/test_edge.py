@@ -227,6 +227,14 @@ async def test_limits_are_settings(options: dict[str, int], scope: Scope, status
     assert await refusal(scope, **options) == status
 
 
+async def test_limit_of_0_is_what_gunicorn_makes_of_it() -> None:
+    options = {"limit_request_line": 0, "limit_request_fields": 0, "limit_request_field_size": 0}
+
+    await pass_through(http(*[(b"x", b"a" * 8185)] * 1_000, raw_uri="/" + "a" * 100_000), **options)
+    assert await refusal(http((b"x", b"a" * 8186)), **options) == 431
+    assert await refusal(http(*[(b"x", b"")] * 32_769), **options) == 431
+
+
 @pytest.mark.parametrize("raw_path", [b"/" + b"a" * 40, None])
 async def test_request_line_is_estimated_where_the_server_does_not_say(raw_path: bytes | None) -> None:
     scope = http(path="/" + "a" * 40, raw_path=raw_path, query_string=b"q" * 40)

@@ -13,14 +13,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import Map, RequestRedirect, Rule
+from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 
 from gateway.app import Gateway
 from gateway.async_map import async_rule
 from gateway.endpoints import Endpoint, Side
 from gateway.errors import RouteConflictError
 from gateway.plan import Placement, Plan, Stage
-from gateway.table import EndpointTable, Match, build_table
+from gateway.table import MAX_REMEMBERED, EndpointTable, Match, build_table
 from tests.gateway.apps import fetch, make_settings, move, running_gateway
 
 
@@ -399,3 +399,33 @@ def is_moved_faithfully(endpoint: Endpoint | None) -> bool:
     annotated = endpoint.route.annotated.values()
     kinds = (parameter.kind for parameter in endpoint.rule.template.parameters)
     return all(ours in ("str", theirs) for ours, theirs in zip(annotated, kinds, strict=True))
+
+
+def test_repeated_paths_are_matched_alike_and_remembered_within_bounds() -> None:
+    table = build_table(flask_app("/items/<int:i>", "/names/<name>"), None)
+
+    first = table.match("GET", "/items/7", "http", "h")
+    again = table.match("GET", "/items/7", "http", "h")
+    for number in range(MAX_REMEMBERED + 10):
+        table.match("GET", f"/names/{number}", "http", "h")
+
+    assert again is first
+    assert table.match("GET", "/items/8", "http", "h").values == {"i": 8}
+    assert len(table._recent) <= MAX_REMEMBERED
+
+
+def test_paths_of_the_apps_own_converters_are_asked_for_each_time() -> None:
+    answers = iter(["first", "second"])
+
+    class Changing(BaseConverter):
+        def to_python(self, value: str) -> str:
+            return next(answers)
+
+    flask = Flask("legacy", static_folder=None)
+    flask.url_map.converters["changing"] = Changing
+    flask.add_url_rule("/x/<changing:value>", "x", lambda value: value)
+    table = build_table(flask, None)
+
+    values = [table.match("GET", "/x/same", "http", "h").values["value"] for _ in range(2)]
+
+    assert values == ["first", "second"]
