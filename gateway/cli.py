@@ -91,9 +91,7 @@ def serve(
     for variable, hint in unknown_variables(os.environ):
         err.print(f"warning: {variable} is no setting{hint}")
     if "FORWARDED_ALLOW_IPS" in os.environ:
-        err.print(
-            "warning: FORWARDED_ALLOW_IPS is not read here: name the proxies in GATEWAY_TRUSTED_PROXIES"
-        )
+        err.print("warning: FORWARDED_ALLOW_IPS is not read here: name the proxies in GATEWAY_TRUSTED_PROXIES")
     settings = load_settings(
         legacy=legacy,
         target=target,

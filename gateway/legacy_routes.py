@@ -122,6 +122,13 @@ class FlaskRoutes:
         name: str | None = self.app.config.get("SERVER_NAME") or trusted[0]
         return name and name.removeprefix(".")
 
+    def websocket_paths(self) -> Iterator[str]:
+        for rule in self.map.iter_rules():
+            if rule.websocket:
+                yield self.prefix + rule.rule
+        if "socketio" in getattr(self.app, "extensions", {}):
+            yield f"{self.prefix}/socket.io/"
+
     def match(self, method: str, path: str, scheme: str, host: str | None) -> LegacyMatch:
         adapter = self._only_adapter or self._adapter(scheme, host)
         if adapter is None:
@@ -245,6 +252,10 @@ class LegacyRoutes:
     def depends_on_host(self) -> bool:
         """Whether the same path may mean another rule, or none, for another Host header."""
         return any(node.depends_on_host for node in _leaves(self.node) if isinstance(node, FlaskRoutes))
+
+    def websocket_paths(self) -> list[str]:
+        """Paths on which the Flask apps want WebSockets (Flask-Sock, Flask-SocketIO); WSGI cannot give them any here."""
+        return [path for node in _leaves(self.node) if isinstance(node, FlaskRoutes) for path in node.websocket_paths()]
 
     def opaque_apps(self) -> list[str]:
         """Names of the apps that show no routes."""

@@ -160,9 +160,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_client_address(self) -> Self:
         if self.client_address_from_proxy and not self.trusted_proxies:
-            raise ValueError(
-                "client_address_from_proxy needs trusted_proxies: whose X-Forwarded-For counts"
-            )
+            raise ValueError("client_address_from_proxy needs trusted_proxies: whose X-Forwarded-For counts")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from gateway.legacy_routes import LegacyRoutes, Outcome, find_routes
 from gateway.overlaps import Overlap, find_overlaps
 from gateway.pairing import pair
 from gateway.plan import Owner
+from gateway.templates import parse_werkzeug
 
 # The paths are the clients' choice, so what is remembered of them is bounded, in number and length.
 MAX_REMEMBERED = 4096
@@ -154,11 +155,26 @@ def build_table(
     endpoints = pair(legacy.rules() if legacy else (), http, legacy.hides if legacy else lambda path: False)
     overlaps = list(find_overlaps(legacy, endpoints, declared_overlaps or {})) if legacy else []
     undeclared = [str(overlap) for overlap in overlaps if overlap.owner is None]
+    undeclared += _lost_websockets(legacy, websockets, declared_overlaps or {}) if legacy else []
     if undeclared:
         raise RouteConflictError(undeclared)
     if async_app is not None:
         install(async_app)
     return EndpointTable(legacy, endpoints, websockets, overlaps)
+
+
+def _lost_websockets(
+    legacy: LegacyRoutes, websockets: Sequence[AsyncRoute], declared: Mapping[str, Owner]
+) -> list[str]:
+    """What to say of WebSocket routes that the Flask app has and nobody will answer."""
+    ported = {route.template.shape for route in websockets}
+    return [
+        f"the Flask app's WebSocket route '{path}' cannot be reached: a WSGI app has no socket under an ASGI server. Give "
+        f'the async app a WebSocket route for that path, or declare overlaps = {{ "WEBSOCKET {path}" = "legacy" }} '
+        "to go without it"
+        for path in legacy.websocket_paths()
+        if parse_werkzeug(path).shape not in ported and f"WEBSOCKET {path}" not in declared
+    ]
 
 
 def _index(legacy: LegacyRoutes | None, endpoints: Sequence[Endpoint]) -> dict[int, dict[str, Endpoint]]:

@@ -429,3 +429,24 @@ def test_paths_of_the_apps_own_converters_are_asked_for_each_time() -> None:
     values = [table.match("GET", "/x/same", "http", "h").values["value"] for _ in range(2)]
 
     assert values == ["first", "second"]
+
+
+def websocket_flask() -> Flask:
+    app = flask_app("/page")
+    app.url_map.add(Rule("/echo", endpoint="echo", websocket=True))  # as Flask-Sock does
+    return app
+
+
+def test_websocket_route_of_the_flask_app_stops_the_start_unless_declared() -> None:
+    with pytest.raises(RouteConflictError, match="WebSocket route '/echo' cannot be reached"):
+        build_table(websocket_flask(), None)
+
+    table = build_table(websocket_flask(), None, declared_overlaps={"WEBSOCKET /echo": "legacy"})
+
+    assert list(table.endpoints) == ["GET /page"]
+
+
+def test_websocket_route_that_the_async_side_has_too_is_no_loss() -> None:
+    target = Starlette(routes=[WebSocketRoute("/echo", lambda socket: None)])
+
+    assert build_table(websocket_flask(), target).match_websocket("/echo") is not None
