@@ -254,7 +254,7 @@ class LegacyRoutes:
         return any(node.depends_on_host for node in _leaves(self.node) if isinstance(node, FlaskRoutes))
 
     def websocket_paths(self) -> list[str]:
-        """Paths on which the Flask apps want WebSockets (Flask-Sock, Flask-SocketIO); WSGI cannot give them any here."""
+        """Paths on which the Flask apps want WebSockets (Flask-Sock, Flask-SocketIO); WSGI cannot give them any."""
         return [path for node in _leaves(self.node) if isinstance(node, FlaskRoutes) for path in node.websocket_paths()]
 
     def opaque_apps(self) -> list[str]:

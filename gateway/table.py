@@ -169,7 +169,7 @@ def _lost_websockets(
     """What to say of WebSocket routes that the Flask app has and nobody will answer."""
     ported = {route.template.shape for route in websockets}
     return [
-        f"the Flask app's WebSocket route '{path}' cannot be reached: a WSGI app has no socket under an ASGI server. Give "
+        f"the Flask app's WebSocket route '{path}' cannot be reached: a WSGI app has no socket under an ASGI server. "
         f'the async app a WebSocket route for that path, or declare overlaps = {{ "WEBSOCKET {path}" = "legacy" }} '
         "to go without it"
         for path in legacy.websocket_paths()
