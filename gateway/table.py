@@ -170,8 +170,8 @@ def _lost_websockets(
     ported = {route.template.shape for route in websockets}
     return [
         f"the Flask app's WebSocket route '{path}' cannot be reached: a WSGI app has no socket under an ASGI server. "
-        f'Give the async app a WebSocket route for that path, or declare overlaps = {{ "WEBSOCKET {path}" = "legacy" }} '
-        "to go without it"
+        f'Give the async app a WebSocket route for it, or declare overlaps = {{ "WEBSOCKET {path}" = "legacy" }} '
+        "to do without"
         for path in legacy.websocket_paths()
         if parse_werkzeug(path).shape not in ported and f"WEBSOCKET {path}" not in declared
     ]
