@@ -259,8 +259,8 @@ def _show_progress(row: Row, number: int, rounds: int, samples: Mapping[str, Sam
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bridge", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.2, help="for how long each time (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="how often each is measured (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.6, help="for how long each time (default %(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="the rows that have this in their name")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args()

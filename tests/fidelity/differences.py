@@ -66,11 +66,6 @@ def _has_headers_of_what_was_replaced(answered: Answered) -> bool:
 
 DIFFERENCES = (
     Difference(
-        "a status above 599",
-        "no such class of status exists (RFC 9110, section 15), and uvicorn has no line for it",
-        lambda answered: answered.gateway_refused and any(status[0] in "6789" for status in answered.statuses),
-    ),
-    Difference(
         "an error page for HEAD",
         "gunicorn sends its body, which the client takes for the beginning of the next answer",
         _is_error_page_for_head,

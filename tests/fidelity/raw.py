@@ -27,7 +27,7 @@ class Answer:
     body: bytes
     complete: bool
     interim: tuple[int, ...] = ()
-    reason: str = field(default="", compare=False)
+    reason: str = ""
     raw_headers: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 

@@ -173,6 +173,15 @@ def test_unread_body_leaves_the_connection_usable(gunicorn: Server, gateway: Ser
         assert truth.connection == "open"
 
 
+def test_large_unread_body_leaves_the_connection_usable_here_alone(gunicorn: Server, gateway: Server) -> None:
+    """Differs: gunicorn reads 64 KiB of it, then it hangs up. See docs/fidelity.md."""
+    request = build("POST", "/unread", body=bytes(200_000))
+    truth, mounted = gunicorn.exchange(request), gateway.exchange(request)
+
+    assert mounted.answer == truth.answer
+    assert (truth.connection, mounted.connection) == ("closed", "open")
+
+
 def test_client_that_waits_for_100_continue_is_told_to_go_on(gunicorn: Server, gateway: Server) -> None:
     interim = {}
     for server in (gunicorn, gateway):

@@ -297,7 +297,6 @@ def failing(*items: Any, in_call: BaseException | None = None, in_close: BaseExc
         answering(5),  # type: ignore[arg-type]
         answering([], status="20 OK"),
         answering([], status="199 No"),
-        answering([], status="600 No"),
         answering([], headers=[("X-Name", "a\nb")]),
         answering([], headers=[("X-Name", "\u20ac")]),
         answering([], headers=[("Content-Length", "-1")]),
