@@ -39,9 +39,9 @@ ANSWERING_READ_AHEAD_BYTES = 16 * 1024 * 1024
 # twice as long each time, so that little is added to what lies unread already.
 LOOK_AGAIN_S = 1.0
 # What a thread may be ahead of its client; then it waits, as it would for a full socket buffer.
-HIGH_WATER_BYTES = 256 * 1024
+HIGH_WATER_BYTES = 1024 * 1024
 # One message to the server is at most about this long.
-MESSAGE_BYTES = 128 * 1024
+MESSAGE_BYTES = 512 * 1024
 
 # RFC 9110 section 7.6.1, and gunicorn's list: they describe a connection, which is not the app's.
 HOP_BY_HOP = frozenset(

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 # Header names are the client's to invent, so their memory is bounded.
 MAX_REMEMBERED_NAMES = 512
-FILE_BLOCK_BYTES = 128 * 1024
+FILE_BLOCK_BYTES = 512 * 1024
 _names: dict[bytes, str] = {}
 
 

@@ -82,7 +82,7 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> tuple[bytes, bool]:
         body = stream.read(int(headers["content-length"]))
         return body, len(body) == int(headers["content-length"])
     if "transfer-encoding" not in headers:
-        return stream.read(), True
+        return _read_to_the_end(stream), True
     body = b""
     while size := int(stream.readline() or b"-1", 16):
         if size < 0:
@@ -91,3 +91,14 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> tuple[bytes, bool]:
         stream.readline()
     stream.readline()
     return body, True
+
+
+def _read_to_the_end(stream: BinaryIO) -> bytes:
+    """A body that the end of the connection ends. The probe behind it may meet a closed socket, which resets then."""
+    body = b""
+    try:
+        while byte := stream.read(1):
+            body += byte
+    except ConnectionError:
+        pass
+    return body
