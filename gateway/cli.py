@@ -92,6 +92,11 @@ def serve(
         err.print(f"warning: {variable} is no setting{hint}")
     if "FORWARDED_ALLOW_IPS" in os.environ:
         err.print("warning: FORWARDED_ALLOW_IPS is not read here: name the proxies in GATEWAY_TRUSTED_PROXIES")
+    if os.environ.get("SCRIPT_NAME"):
+        raise SettingsError(
+            "SCRIPT_NAME is set in the environment: gunicorn would cut it off every path, the gateway serves at '/'. "
+            "Unset it, and have the proxy in front take the prefix away"
+        )
     settings = load_settings(
         legacy=legacy,
         target=target,

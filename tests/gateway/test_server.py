@@ -273,3 +273,10 @@ def test_misspelt_variable_is_named(directory: Path) -> None:
     output = fail_to_start(directory, legacy="legacy:ap", GATEWAY_STROE="sqlite:///x.db")
 
     assert "GATEWAY_STROE is no setting; did you mean GATEWAY_STORE?" in output
+
+
+def test_script_name_in_the_environment_stops_the_start(directory: Path) -> None:
+    server = Server(directory, env={"SCRIPT_NAME": "/api"})
+
+    assert server.process.wait(DEADLINE_S) == 2
+    assert "SCRIPT_NAME is set in the environment" in server.log.read_text()
