@@ -79,7 +79,7 @@ def _read_headers(stream: BinaryIO) -> Iterator[tuple[str, str]]:
 
 def _read_body(stream: BinaryIO, headers: dict[str, str]) -> tuple[bytes, bool]:
     if "content-length" in headers:
-        body = stream.read(int(headers["content-length"]))
+        body = _read_to_the_end(stream, int(headers["content-length"]))
         return body, len(body) == int(headers["content-length"])
     if "transfer-encoding" not in headers:
         return _read_to_the_end(stream), True
@@ -93,12 +93,12 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> tuple[bytes, bool]:
     return body, True
 
 
-def _read_to_the_end(stream: BinaryIO) -> bytes:
-    """A body that the end of the connection ends. The probe behind it may meet a closed socket, which resets then."""
-    body = b""
+def _read_to_the_end(stream: BinaryIO, limit: int = 2**40) -> bytes:
+    """A body, or what there is of it. The probe behind it may meet a closed socket, which then resets the connection."""
+    body = bytearray()
     try:
-        while byte := stream.read(1):
+        while len(body) < limit and (byte := stream.read(1)):
             body += byte
     except ConnectionError:
         pass
-    return body
+    return bytes(body)
