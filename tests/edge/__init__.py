@@ -94,7 +94,7 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> tuple[bytes, bool]:
 
 
 def _read_to_the_end(stream: BinaryIO, limit: int = 2**40) -> bytes:
-    """A body, or what there is of it. The probe behind it may meet a closed socket, which then resets the connection."""
+    """A body, or what there is of it. The probe behind it may meet a closed socket, and be answered by a reset."""
     body = bytearray()
     try:
         while len(body) < limit and (byte := stream.read(1)):
